@@ -51,8 +51,7 @@ fn the_official_google_client_reads_the_sandbox() {
 
 #[test]
 fn the_official_playht_client_finds_the_sandbox_and_speaks() {
-    let (url, key, user) =
-        (shared().address("playht_api_url"), "sandbox-playht-key", "sandbox-playht-user");
+    let (url, key, user) = (shared().address("playht_api_url"), "sandbox-playht-key", "sandbox-playht-user");
     check_with(&playht_python(), "playht_check.py", &[url, key, user]);
 }
 

@@ -9,6 +9,7 @@ mod deepgram;
 mod elevenlabs;
 mod faults;
 mod google;
+mod hard_wired;
 mod ids;
 mod openai;
 mod playht;
@@ -27,7 +28,8 @@ use tokio_util::{
     task::TaskTracker,
 };
 
-pub use canned::{HardWiredVendors, Load, Measured, Percentiles, serve_hard_wired};
+pub use canned::{Load, Measured, Percentiles};
+pub use hard_wired::{HardWiredVendors, serve_hard_wired};
 pub use twilio::{CUSTOMER_ACCOUNT_SID, CUSTOMER_AUTH_TOKEN, CUSTOMER_NUMBER, OWNED_NUMBER};
 
 /// Time limit for calls and connections to end in [`Sandbox::stop`].

@@ -18,6 +18,7 @@ mod ring;
 mod scenarios;
 mod session;
 mod signals;
+mod tls;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -21,7 +21,7 @@ use crate::{
     call_lines::{self, Direction},
     devstack::Addresses,
     operate,
-    session::install_tls_provider,
+    tls::install_tls_provider,
 };
 
 /// Maximum time until the conversation exists: the number's webhooks take up to 5 s, clips up to 3 s, and a request that

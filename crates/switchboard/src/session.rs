@@ -17,7 +17,7 @@ use crate::devstack::{
 };
 use crate::progress::Progress;
 use crate::signals::{INTERRUPTED, StopSignals};
-use crate::{demo, load, scenarios};
+use crate::{demo, load, scenarios, tls::install_tls_provider};
 
 /// The command that starts a stack, with its options.
 pub(crate) enum Purpose {
@@ -101,12 +101,6 @@ pub(crate) fn run(state: Option<PathBuf>, port: Option<u16>, purpose: &Purpose) 
     let outcome = runtime.block_on(supervise(options, purpose));
     runtime.shutdown_background();
     outcome
-}
-
-/// Installs the TLS library of HTTP clients, which is the same for all of the process.
-pub(crate) fn install_tls_provider() {
-    // Fails only if a provider is installed already, which serves as well.
-    let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
 /// Starts the stack, uses it until the purpose is fulfilled, a child dies or a signal comes, and stops it.

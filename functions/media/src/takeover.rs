@@ -228,7 +228,8 @@ mod tests {
         (cut.started_at, cut.ended_at, cut.interrupted) = (at(0), at(1_200), true);
         let left = || Some(lease("We", "close at six."));
         let after = |messages: Vec<Message>, ms: i64| {
-            let (resumed, first) = take_over(Some("Hello."), (messages, vec![]), left(), Duration::ZERO, at(ms));
+            let (resumed, first) =
+                take_over(Some("Hello."), (messages, vec![]), left(), Duration::ZERO, at(ms));
             assert!(first.is_none());
             resumed.unspoken
         };

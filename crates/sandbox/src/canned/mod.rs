@@ -23,17 +23,15 @@
 //! - *Greeting*: from the start of the stream to the first media message.
 //! - *Sandbox lateness*: the delay of each of the carrier's own steps of 20 ms.
 //!
-//! [`hard_wired`] is an agent to compare with, which does the least that an agent can do.
+//! [`hard_wired`](crate::hard_wired) is an agent to compare with, which does the least that an agent can do.
 
 mod caller;
-mod hard_wired;
 mod load;
 mod measures;
 mod model;
 mod speech;
 
 pub(crate) use caller::Caller;
-pub use hard_wired::{HardWiredVendors, serve_hard_wired};
 pub use load::Load;
 pub use measures::{Measured, Percentiles};
 pub(crate) use model::router;

@@ -22,7 +22,7 @@ use super::{
 use crate::{
     devstack::{Addresses, guard},
     progress::Progress,
-    session::install_tls_provider,
+    tls::install_tls_provider,
 };
 
 /// Arguments of the hidden command `hard-wired`.
