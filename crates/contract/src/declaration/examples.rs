@@ -54,6 +54,31 @@ fn of_resource(definition: &str, name: &str) -> Option<Value> {
         ("ServedCostView", "model") => json!("aura-2-thalia-en"),
         ("NumberWebhook" | "NumberWebhookInput", "filter") => json!("phone_call.from_number != null"),
         ("NumberWebhook" | "NumberWebhookInput", "url") => json!("https://example.com/choose-agent"),
+        ("Quality", "agent_interruptions") => json!(0),
+        ("Quality", "response_rate" | "yield_rate") => json!(1.0),
+        ("Quality", "talk_over_ms") => json!(420),
+        ("Quality", "turn_score") => json!(0.93),
+        ("Quality", "turns") => json!(6),
+        ("Quality", "version") => json!(1),
+        ("QualityBackchannels" | "QualityNoises", "total") => json!(2),
+        ("QualityBackchannels", "talked_through") | ("QualityNoises", "ignored") => json!(2),
+        ("QualityResponseTimes" | "QualityYieldTimes", "p50") => json!(380),
+        ("QualityResponseTimes" | "QualityYieldTimes", "p90" | "max") => json!(640),
+        ("Scenario", "about") => {
+            json!("conversation cnv_01JDA2M7X4T6R9V1B3C5D7E9FG of 2026-11-22T15:04:05.123Z")
+        }
+        ("Scenario", "end_after_ms") => json!(21_400),
+        ("ScenarioAct", "hang_up") | ("ScenarioCaller", "machine") => json!(false),
+        ("ScenarioAct", "keys") => json!("42#"),
+        ("ScenarioAct", "say") => json!("What time do you close on Saturday?"),
+        ("ScenarioAct", "wait_ms") => json!(900),
+        ("ScenarioFunctionCall", "arguments") => json!({ "day": "Saturday" }),
+        ("ScenarioMessage", "is" | "says") | ("ScenarioRule", "say" | "then") => {
+            json!("On Saturday we close at six in the evening.")
+        }
+        ("ScenarioModel", "default" | "when_silent") => json!("Are you still there?"),
+        ("ScenarioRule", "turn") => json!(2),
+        ("ScenarioTool", "after_ms") => json!(143),
         ("WebCall", "url") => json!(
             "wss://media.example.com/media/web/acc_01JDA2M7X4T6R9V1B3C5D7E9FG/cnv_01JDA2M7X4T6R9V1B3C5D7E9FG/0123456789abcdef..."
         ),
