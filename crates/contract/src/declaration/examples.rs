@@ -47,7 +47,9 @@ fn of_resource(definition: &str, name: &str) -> Option<Value> {
         ("SpendLimitView", "used") => json!(1.25),
         ("CredentialView", "uri") => uri("credentials/crd_01JDA2M7X4T6R9V1B3C5D7E9FG"),
         ("PhoneNumberView", "uri") => uri("phone_numbers/%2B14155550199"),
-        ("DeliveryView", "phone_number") => json!(false),
+        ("DeliveryView", "phone_number") | ("ScenarioAct", "hang_up") | ("ScenarioCaller", "machine") => {
+            json!(false)
+        }
         ("TelephonyView", "auth_token") => Value::Null,
         ("CharacterCostView" | "ServedCostView", "provider") => json!("deepgram"),
         ("ServedCostView", "role") => json!("voice"),
@@ -60,15 +62,15 @@ fn of_resource(definition: &str, name: &str) -> Option<Value> {
         ("Quality", "turn_score") => json!(0.93),
         ("Quality", "turns") => json!(6),
         ("Quality", "version") => json!(1),
-        ("QualityBackchannels" | "QualityNoises", "total") => json!(2),
-        ("QualityBackchannels", "talked_through") | ("QualityNoises", "ignored") => json!(2),
+        ("QualityBackchannels", "total" | "talked_through")
+        | ("QualityNoises", "total" | "ignored")
+        | ("ScenarioRule", "turn") => json!(2),
         ("QualityResponseTimes" | "QualityYieldTimes", "p50") => json!(380),
         ("QualityResponseTimes" | "QualityYieldTimes", "p90" | "max") => json!(640),
         ("Scenario", "about") => {
             json!("conversation cnv_01JDA2M7X4T6R9V1B3C5D7E9FG of 2026-11-22T15:04:05.123Z")
         }
         ("Scenario", "end_after_ms") => json!(21_400),
-        ("ScenarioAct", "hang_up") | ("ScenarioCaller", "machine") => json!(false),
         ("ScenarioAct", "keys") => json!("42#"),
         ("ScenarioAct", "say") => json!("What time do you close on Saturday?"),
         ("ScenarioAct", "wait_ms") => json!(900),
@@ -77,7 +79,6 @@ fn of_resource(definition: &str, name: &str) -> Option<Value> {
             json!("On Saturday we close at six in the evening.")
         }
         ("ScenarioModel", "default" | "when_silent") => json!("Are you still there?"),
-        ("ScenarioRule", "turn") => json!(2),
         ("ScenarioTool", "after_ms") => json!(143),
         ("WebCall", "url") => json!(
             "wss://media.example.com/media/web/acc_01JDA2M7X4T6R9V1B3C5D7E9FG/cnv_01JDA2M7X4T6R9V1B3C5D7E9FG/0123456789abcdef..."
