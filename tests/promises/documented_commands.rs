@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::{BufRead as _, BufReader},
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     sync::mpsc,
     time::Duration,
 };
@@ -38,18 +38,28 @@ fn run(stack: &Stack, command: &str) -> Value {
     serde_json::from_str(&out).unwrap_or_else(|_| panic!("{out}{errors}"))
 }
 
+/// `listen`, which ends with the test: the next run needs its port.
+struct Listen(Child);
+
+impl Drop for Listen {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_calls_of_the_readme_are_made_as_printed() {
     let _machine = share_machine().await;
     let stack = shared();
-    let mut listen = switchboard(&["listen", "--state"])
+    let listen = switchboard(&["listen", "--state"])
         .arg(stack.state())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+        .spawn();
+    let mut listen = Listen(listen.unwrap());
     let (sender, lines) = mpsc::channel();
-    let output = BufReader::new(listen.stdout.take().unwrap());
+    let output = BufReader::new(listen.0.stdout.take().unwrap());
     let reader = std::thread::spawn(move || {
         for line in output.lines().map_while(Result::ok) {
             let _ = sender.send(line);
@@ -86,7 +96,6 @@ async fn the_calls_of_the_readme_are_made_as_printed() {
     let is_it = |item: &&Value| item["type"] == "inbound_phone_call" && item["agent_id"] == agent["id"];
     assert!(page["items"].as_array().unwrap().iter().any(|item| is_it(&item)), "{page}");
 
-    listen.kill().unwrap();
-    listen.wait().unwrap();
+    drop(listen);
     reader.join().unwrap();
 }
