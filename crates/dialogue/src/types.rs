@@ -43,7 +43,7 @@ pub struct FunctionCall {
 /// The function calls of one response, all of which have returned.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AnsweredCalls {
-    /// What the agent said right before, heard or not: the same response may have begun with it.
+    /// The words that the agent said right before, heard or not: the same response may have begun with them.
     pub said: Option<String>,
     /// The calls with their results, in the order of the response.
     pub calls: Vec<(FunctionCall, String)>,

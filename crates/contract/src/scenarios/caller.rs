@@ -30,7 +30,7 @@ const STEP_MS: u128 = 50;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[schemars(rename = "ScenarioCaller")]
 pub struct CallerView {
-    /// What the caller does, one after the other.
+    /// The acts of the caller, one after the other.
     pub acts: Vec<ActView>,
     /// Whether the carrier detected an answering machine.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
