@@ -9,7 +9,11 @@ mod generation;
 mod outputs;
 mod speech;
 
-use std::{collections::VecDeque, time::Duration};
+use std::{
+    collections::VecDeque,
+    pin::{Pin, pin},
+    time::Duration,
+};
 
 use switchboard_dialogue::{
     CallTime, ClauseId, EngineSettings, Input, Output, ProviderRole, UtteranceInProgress,
@@ -24,7 +28,7 @@ use switchboard_model::{
 };
 use tokio::{
     sync::mpsc,
-    time::{Instant, Interval, interval, sleep_until},
+    time::{Instant, Interval, Sleep, interval, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -55,6 +59,9 @@ use crate::{
 
 /// Time between two looks at the agent's words, of which the lease stores checkpoints.
 const WORDS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The loss of the lease, the worker's shutdown, and the engine's deadline, which the loop waits for all the time.
+type Waits<'w, Lost, Shutdown> = (Pin<&'w mut Lost>, Pin<&'w mut Shutdown>, Pin<&'w mut Sleep>);
 
 /// An event that the loop waits for.
 enum CallEvent {
@@ -269,6 +276,11 @@ impl<'a> Call<'a> {
     /// Runs the call until it is over for this worker.
     pub(crate) async fn run(mut self, shutdown: &CancellationToken) -> FinishedCall {
         let mut is_draining = false;
+        // Waited for across all events: to begin anew with each frame would cost more than the frame itself.
+        let lost = self.lease.lost_token();
+        let mut lost = pin!(lost.cancelled());
+        let mut shutdown = pin!(shutdown.cancelled());
+        let mut deadline = pin!(sleep_until(self.began));
         // A hook may hang up because of an event from before the stream started.
         let mut hangs_up = [EventName::Accepted, EventName::Started]
             .into_iter()
@@ -286,7 +298,8 @@ impl<'a> Call<'a> {
             if let Some(outcome) = self.outcome.take() {
                 return self.finish(outcome).await;
             }
-            let event = self.next(shutdown, is_draining).await;
+            let waits = (lost.as_mut(), shutdown.as_mut(), deadline.as_mut());
+            let event = self.next(waits, is_draining).await;
             is_draining |= matches!(event, CallEvent::Shutdown);
             self.handle(event);
         }
@@ -321,18 +334,25 @@ impl<'a> Call<'a> {
     }
 
     /// Waits for the next event. Cancel-safe: each branch takes a whole event or nothing.
-    async fn next(&mut self, shutdown: &CancellationToken, is_draining: bool) -> CallEvent {
-        let deadline = self.dialogue.deadline().map(|at| self.began + Duration::from_micros(at.0));
-        let deadline = deadline.unwrap_or_else(|| Instant::now() + Duration::from_secs(1));
+    async fn next(
+        &mut self,
+        (lost, shutdown, mut deadline): Waits<'_, impl Future<Output = ()>, impl Future<Output = ()>>,
+        is_draining: bool,
+    ) -> CallEvent {
+        let due = self.dialogue.deadline().map(|at| self.began + Duration::from_micros(at.0));
+        let due = due.unwrap_or_else(|| Instant::now() + Duration::from_secs(1));
+        if deadline.deadline() != due {
+            deadline.as_mut().reset(due);
+        }
         let wants_model = self.dialogue.wants_model();
         tokio::select! {
             biased;
-            () = self.lease.lost() => CallEvent::LeaseLost,
-            () = shutdown.cancelled(), if !is_draining => CallEvent::Shutdown,
+            () = lost => CallEvent::LeaseLost,
+            () = shutdown, if !is_draining => CallEvent::Shutdown,
             Some(signal) = self.signals.recv() => CallEvent::Signal(signal),
             event = self.stream.next() => CallEvent::Stream(event),
             // Due audio is sent before more input is read.
-            () = sleep_until(deadline) => CallEvent::Deadline,
+            () = deadline => CallEvent::Deadline,
             _ = self.checkpoint.tick() => CallEvent::Checkpoint,
             update = self.transcriber.next() => CallEvent::Transcriber(update),
             update = self.generations.next(wants_model) => CallEvent::Generation(update),

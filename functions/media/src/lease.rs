@@ -72,12 +72,7 @@ impl HeldLease {
         self.clock
     }
 
-    /// Resolves when another worker has the lease.
-    pub(crate) async fn lost(&self) {
-        self.lost.cancelled().await;
-    }
-
-    /// Cancelled when the lease is lost. The journal cancels it too: a refused write is the first sign.
+    /// Cancelled when another worker has the lease. The journal cancels it too: a refused write is the first sign.
     pub(crate) fn lost_token(&self) -> CancellationToken {
         self.lost.clone()
     }

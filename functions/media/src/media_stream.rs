@@ -3,7 +3,7 @@
 //! A task of its own writes, so that the call's loop never waits for the other side. The format of the messages is in
 //! [`switchboard_providers::carrier::media_stream`].
 
-use std::time::Duration;
+use std::{pin::Pin, time::Duration};
 
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket};
 use bytes::Bytes;
@@ -29,7 +29,7 @@ use switchboard_providers::{
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
-    time::{Instant, timeout, timeout_at},
+    time::{Instant, Sleep, sleep_until, timeout},
 };
 use tracing::Instrument as _;
 
@@ -56,6 +56,8 @@ pub(crate) struct MediaStream {
     writer: JoinSet<()>,
     codec: AnyMediaStream,
     last_message_at: Instant,
+    /// Ends [`SILENCE_TIMEOUT`] after the last message that was known when it was set.
+    silence: Pin<Box<Sleep>>,
     /// The parts that a browser's stream has besides.
     browser: Option<Browser>,
 }
@@ -151,7 +153,9 @@ impl MediaStream {
         let pace = Pace::new(Instant::now());
         let is_browser = matches!(codec, AnyMediaStream::Web(_));
         let browser = is_browser.then(|| Browser { events, closing, pace, resume_token: None });
-        Self { incoming, outgoing, writer, codec, last_message_at: Instant::now(), browser }
+        let last_message_at = Instant::now();
+        let silence = Box::pin(sleep_until(last_message_at + SILENCE_TIMEOUT));
+        Self { incoming, outgoing, writer, codec, last_message_at, silence, browser }
     }
 
     /// Gives a browser the token with which it resumes the call.
@@ -180,8 +184,20 @@ impl MediaStream {
     /// The next event. Cancel-safe.
     pub(crate) async fn next(&mut self) -> MediaEvent {
         loop {
-            let next = timeout_at(self.last_message_at + SILENCE_TIMEOUT, self.incoming.next());
-            let Ok(Some(Ok(message))) = next.await else { return MediaEvent::Lost };
+            let message = tokio::select! {
+                biased;
+                message = self.incoming.next() => message,
+                () = &mut self.silence => {
+                    // Messages do not move it, so that a frame costs no timer.
+                    let end = self.last_message_at + SILENCE_TIMEOUT;
+                    if Instant::now() < end {
+                        self.silence.as_mut().reset(end);
+                        continue;
+                    }
+                    None
+                }
+            };
+            let Some(Ok(message)) = message else { return MediaEvent::Lost };
             let now = Instant::now();
             let text = match message {
                 Message::Text(text) => text,
