@@ -32,6 +32,10 @@ const UPGRADE_TIMEOUT: Duration = Duration::from_secs(4);
 /// Maximum size of a provider's websocket message.
 const MAX_MESSAGE_BYTES: usize = 1 << 20;
 
+/// Read buffer of a provider's websocket, in bytes: a transcript or two. The library fills it with zeros for every attempt to
+/// read, also while nothing has come, so a larger one costs time with each frame of the caller.
+const READ_BUFFER: usize = 4 * 1024;
+
 /// How much of an error body or a webhook response is read.
 pub(crate) const MAX_BODY_BYTES: usize = 16 * 1024;
 const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(2);
@@ -112,7 +116,7 @@ async fn connect_with(
     request: client::Request,
 ) -> Result<(WebSocket, client::Response), tungstenite::Error> {
     let config = WebSocketConfig::default()
-        .read_buffer_size(16 * 1024)
+        .read_buffer_size(READ_BUFFER)
         .max_message_size(Some(MAX_MESSAGE_BYTES))
         .max_frame_size(Some(MAX_MESSAGE_BYTES));
     let connector = Connector::Rustls(Arc::new(tls));
